@@ -238,7 +238,7 @@ def convicted(run: Run) -> DeadLettered:
     return DeadLettered(run.envelope.address, PoisonRequest(), run.answer)
 
 
-def _next(facts: DeliveryFacts, *, suspect: bool, not_before: float | None, among: int = 0) -> DeliveryFacts:
+def _next(facts: DeliveryFacts, *, suspect: bool, not_before: float | None, among: int) -> DeliveryFacts:
     attempt = min(facts.attempt + 1, MAX_ATTEMPTS)
     return replace(facts, attempt=attempt, suspect=suspect, not_before=not_before, among=among)
 

@@ -158,6 +158,11 @@ def test_reaching_on_says_how_much_of_it_nobody_knew():
     assert ledger.low_water == 20
 
 
+def test_what_was_adopted_right_at_the_position_is_no_news_to_who_reaches_past_it():
+    ledger = Ledger(0, running=[0])
+    assert ledger.reach(5) == 4
+
+
 def test_what_is_held_already_is_no_gap_and_what_came_beside_it_is_none_either():
     ledger = Ledger(10, running=[12, 14])
     assert ledger.reach(20) == 8

@@ -160,6 +160,20 @@ def test_what_is_known_already_is_read_however_far_it_reaches():
     assert many.fill == 0.0
 
 
+@pytest.mark.parametrize("is_reread", [False, True])
+def test_a_partition_that_was_read_too_far_ahead_is_read_on_while_it_is_read_again(is_reread):
+    state = reading(MAX_OFFSETS_AHEAD)
+    state.is_reread = is_reread
+    assert state.is_full(kept=False) is not is_reread
+
+
+def test_a_partition_that_was_read_too_far_ahead_is_read_on_to_what_is_known_behind():
+    state = PartitionState(3, Ledger(0, done=IndexSet([(2 * MAX_OFFSETS_AHEAD, 2 * MAX_OFFSETS_AHEAD + 10)])))
+    for offset in range(MAX_OFFSETS_AHEAD + 1):
+        state.ledger.take(offset)
+    assert not state.is_full(kept=False)
+
+
 def test_with_marks_a_partition_is_read_until_they_fill_three_quarters_of_their_room():
     state = reading(140_000)
     assert not state.is_full(kept=True)

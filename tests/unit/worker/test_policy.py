@@ -32,6 +32,7 @@ from backburner_worker.policy import (
     Run,
     after_engine_death,
     after_failure,
+    among_fewer,
     convicted,
     judge,
     runs_elsewhere,
@@ -57,6 +58,17 @@ def envelope(index: int | str = 3, deadline: float | None = None) -> Envelope:
 
 def delivery(message: Envelope | Refused | Unaddressed) -> Delivery:
     return Delivery(message, b"raw", Origin("q", "0-1", 0.0), Lane.NORMAL, DeliveryFacts(), token=None)
+
+
+def test_of_a_jobs_objects_what_decides_is_kept() -> None:
+    manifest = MANIFEST.model_copy(update={"created_at": 5})
+    assert JobFacts.of(manifest, SEALED, frozen=True) == JobFacts(5, 1000, 10, True)
+    assert JobFacts.of(manifest) == JobFacts(5, 1000, None, False)
+
+
+def test_what_is_known_of_a_job_without_a_manifest_is_kept_too() -> None:
+    assert JobFacts.of(None, SEALED, frozen=True) == JobFacts(None, math.inf, 10, True)
+    assert JobFacts.of(None) == JobFacts()
 
 
 def test_a_good_request_runs() -> None:
@@ -263,6 +275,31 @@ def test_an_innocent_of_an_engines_death_goes_back_as_a_suspect_at_once() -> Non
         assert isinstance(ending.error, EngineLost)
         assert (ending.envelope, ending.answer) == (OBJECT, AnswerMode.OBJECT)
         assert ending.facts == DeliveryFacts(3, True, None, "trace", ("a/1",), among=1)
+
+
+def test_a_suspect_that_an_engine_died_under_is_convicted_only_if_it_was_alone_and_nobody_was_stopping() -> None:
+    run, suspect = Run(OBJECT, AnswerMode.OBJECT), DeliveryFacts(2, True, None, "trace", ("a/1",), among=4)
+    for alone in (after_engine_death(run, suspect), after_engine_death(run, suspect, 1)):
+        assert isinstance(alone, DeadLettered)
+        assert isinstance(alone.error, PoisonRequest)
+    for together, stopping in ((2, False), (1, True)):
+        ending = after_engine_death(run, suspect, together, stopping=stopping)
+        assert isinstance(ending, Retry)
+        assert ending.facts == replace(suspect, attempt=3, among=together)
+
+
+def test_a_suspect_that_fails_otherwise_is_tried_at_once_and_among_as_few() -> None:
+    error, suspect = EngineError(), DeliveryFacts(2, True, 7.0, "trace", ("a/1",), among=4)
+    later = replace(suspect, attempt=3, not_before=None)
+    assert failed(error, suspect) == Retry(OBJECT, later, error, AnswerMode.OBJECT)
+
+
+def test_a_suspect_of_a_worker_that_vanished_runs_among_fewer_and_this_counts_no_attempt() -> None:
+    suspect = DeliveryFacts(2, True, 7.0, "trace", ("a/1",), among=8)
+    retry = among_fewer(Run(OBJECT, AnswerMode.OBJECT), suspect, 4)
+    assert (retry.envelope, retry.answer) == (OBJECT, AnswerMode.OBJECT)
+    assert retry.facts == DeliveryFacts(2, True, None, "trace", ("a/1",), among=4)
+    assert isinstance(retry.error, EngineLost)
 
 
 def test_a_copy_of_a_suspect_that_runs_elsewhere_waits_a_minute_and_counts_no_attempt() -> None:

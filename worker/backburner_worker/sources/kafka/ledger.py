@@ -32,8 +32,10 @@ class Ledger:
         self.changes = 0
         """Goes up whenever what is to be committed changes."""
         self._low = self._position = base
-        self._done = _Ranges(done, base)
-        self._gaps = _Ranges(_NONE, base)
+        self._done = _Ranges()
+        self._gaps = _Ranges()
+        for start, stop in done.ranges:
+            self._done.add(max(start, base), stop)
         self._waiting = {offset for offset in running if offset >= base and offset not in self._done}
         self._started = self._waiting.intersection(started)
         self._adopted = deque(sorted(self._waiting))
@@ -178,10 +180,9 @@ class _Ranges:
 
     __slots__ = ("_starts", "_stops")
 
-    def __init__(self, offsets: IndexSet, base: int) -> None:
-        kept = [(max(start, base), stop) for start, stop in offsets.ranges if stop > base]
-        self._starts = [start for start, _ in kept]
-        self._stops = [stop for _, stop in kept]
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._stops: list[int] = []
 
     def __len__(self) -> int:
         return len(self._starts)
