@@ -11,7 +11,7 @@ from backburner_schemas.indexset import IndexSet
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery
 from backburner_worker.sources.kafka.assignment import Assignment, Committed, Partition
-from backburner_worker.sources.kafka.marks import EVERYWHERE_OFFSET, Marks, decode
+from backburner_worker.sources.kafka.marks import EVERYWHERE_OFFSET, Log, Marks, decode
 
 HOME: Partition = ("t", 0)
 
@@ -207,6 +207,31 @@ def test_where_marks_are_kept_a_clean_end_leaves_no_doubt_and_elsewhere_any_end_
     member.bound(HOME, 2)
     assert member.handed_over_at(member.partition_offset(HOME, 1)) == doubted
     assert member.handed_over_at(member.partition_offset(HOME, 2)) is None
+
+
+def test_what_was_begun_before_may_be_answered_already_though_its_owner_ended_in_order():
+    member = Assignment(1)
+    member.kept = True
+    member.keep_only([HOME])
+    member.arrive({HOME: Committed(0, Marks(clean=True, incarnation=9, started=of(1)))}, now=7.0)
+    assert [member.handed_over_at(member.partition_offset(HOME, offset)) for offset in range(3)] == [None, 7.0, None]
+
+
+def test_the_doubt_that_an_unclean_end_leaves_outlasts_a_rebalance_and_a_log_that_lost_its_end():
+    broker, member = Broker(0, Marks(clean=False, incarnation=9)), Assignment(1)
+    member.kept = True
+    broker.assign(member)
+    member.revoke()
+    member.keep_only([HOME])
+    member.arrive({HOME: Committed(broker.offset, broker.marks)}, now=7.0)
+    member.bound(HOME, 4)
+
+    def doubted() -> list[float | None]:
+        return [member.handed_over_at(member.partition_offset(HOME, offset)) for offset in range(5)]
+
+    assert doubted() == [7.0] * 4 + [None]
+    member.cut(HOME, 2, Log(b"anew"))
+    assert doubted() == [7.0] * 2 + [None] * 3
 
 
 @pytest.mark.parametrize("by_header", [True, False])

@@ -218,6 +218,8 @@ def test_what_was_begun_before_is_told_as_redelivered_and_twice_begun_at_an_uncl
     found = intake.hand_out(1_000.0)
     assert [one.redelivered for one in found] == [False, True, True, True, False]
     assert [one.facts.suspect for one in found] == [False, False, True, False, False]
+    # All of it may have been answered by who ended so, and not committed.
+    assert [one.handed_over_at for one in found] == [0.0] * 5
 
 
 @pytest.mark.parametrize("kept", [True, False])

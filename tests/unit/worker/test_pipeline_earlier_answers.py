@@ -1,5 +1,6 @@
 """The pipeline on a queue in memory: what a dead worker has stored and not told the queue is not run again."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.codec import NO_FACTS, Origin
 from backburner_schemas.envelope import AnswerMode, Envelope
+from backburner_schemas.errors import StoreError
 from backburner_schemas.names import Lane
 from backburner_schemas.request import Endpoint
 from backburner_schemas.segment import Line, encode_segment
@@ -102,6 +104,8 @@ async def test_a_job_of_which_all_is_stored_ends_with_the_last_that_comes_again(
     await die_untold(storage, queue, send, monkeypatch)
     assert await successor.summary() is None
     await successor.make_job(total=1)
+    # No sweep finds it: what looks at the job is what came of its last request.
+    await storage.delete([keys.open_job(TENANT, JOB)])
     async with running(successor):
         await until(successor.summary)
     assert successor.engine.answered == 0
@@ -123,6 +127,24 @@ async def test_an_answer_object_is_not_made_again(storage: Storage, monkeypatch:
     assert successor.metric("deliveries_settled_total", outcome="already_answered", code="") == 1
     assert successor.metric("deliveries_settled_total", outcome="error", code="invalid_request") == 1
     assert successor.engine.answered == 0
+
+
+async def test_of_a_job_with_an_end_a_segment_is_looked_for_whatever_its_messages_ask_for(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = FakeQueue()
+
+    def send(harness: Harness) -> int:
+        harness.send(0, answer=AnswerMode.OBJECT)
+        return 1
+
+    successor = Harness(storage, queue=queue)
+    await successor.make_job(total=2)
+    await die_untold(storage, queue, send, monkeypatch)
+    successor.send(1)
+    async with running(successor):
+        await until(successor.summary)
+    assert successor.engine.answered == 1
 
 
 async def test_of_a_stream_what_is_stored_is_not_run_again(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,13 +169,70 @@ async def test_what_is_handed_over_after_a_look_has_it_asked_again(storage: Stor
     answers = earlier_answers.EarlierAnswers(storage, JobCache(storage, 60.0))
     [first, then] = [handed_over(index) for index in range(2)]
     assert await answers.to([first, then]) == frozenset()
-    name = keys.SegmentName("a" * 26, 0, ok=1, failed=0, prompt_tokens=0, completion_tokens=0, engine_ms=0)
-    await storage.put(keys.segment(TENANT, JOB, name), encode_segment([Line(0, b"{}")]))
+    await put_segment(storage, 0)
     assert await answers.to([first, then]) == frozenset()
     assert listings == [JOB]
     again = [handed_over(index) for index in range(2)]
     assert await answers.to(again) == frozenset(again[:1])
     assert listings == [JOB, JOB]
+
+
+async def test_a_look_answers_for_what_was_handed_over_before_it_began_and_for_nothing_else(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, listings: list[str]
+) -> None:
+    answers = earlier_answers.EarlierAnswers(storage, JobCache(storage, 60.0))
+    meanwhile: list[Delivery] = []
+    newest = earlier_answers.EarlierAnswers._newest
+
+    async def while_it_looks(self: Any, job: tuple[str, str]) -> dict[str, float]:
+        found = await newest(self, job)
+        meanwhile.append(handed_over(1))
+        await put_segment(storage, 0, 1)
+        return found
+
+    before = handed_over(0)
+    with monkeypatch.context() as slow:
+        slow.setattr(earlier_answers.EarlierAnswers, "_newest", while_it_looks)
+        assert await answers.to([before]) == frozenset()
+    # Handed over at one time are two kinds of what is known already and what is not: the newest decides for all.
+    assert await answers.to([before, *meanwhile]) == frozenset([before, *meanwhile])
+    assert listings == [JOB, JOB]
+
+
+async def test_looks_are_bounded_in_number_and_wait_for_the_store(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = earlier_answers.EarlierAnswers(storage, JobCache(storage, 60.0))
+    at_once, most, failures = 0, 0, 3
+
+    async def counted(_self: Any, _job: tuple[str, str]) -> dict[str, float]:
+        nonlocal at_once, most, failures
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0.01)
+        at_once -= 1
+        failures -= 1
+        if failures >= 0:
+            raise StoreError
+        return {}
+
+    monkeypatch.setattr(earlier_answers.EarlierAnswers, "_newest", counted)
+    assert await answers.to([handed_over(0, job=f"stream-{number}") for number in range(40)]) == frozenset()
+    assert failures == -40
+    assert most == earlier_answers._MAX_CONCURRENT_LOOKS
+
+
+@pytest.mark.parametrize("bound", ["_MAX_RANGES_COUNT", "_MAX_NAMES_COUNT"])
+async def test_of_more_than_is_remembered_of_one_job_some_runs_again_and_nothing_breaks(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(earlier_answers, bound, 3)
+    of_job = [*range(0, 20, 2)] if bound == "_MAX_RANGES_COUNT" else ["a", "c", "e", "g", "i"]
+    for sequence, indexes in enumerate((of_job[:2], of_job[2:])):
+        await put_segment(storage, *indexes, sequence=sequence)
+    answers = earlier_answers.EarlierAnswers(storage, JobCache(storage, 60.0))
+    found = await answers.to([handed_over(index, sent_at=-60.0) for index in of_job])
+    assert len(found) <= 3
 
 
 async def test_what_was_stored_before_a_request_was_sent_answers_another_one(storage: Storage) -> None:
@@ -185,6 +264,13 @@ async def test_what_is_remembered_of_all_jobs_has_a_bound(
     for delivery in [*held, held[10], held[0]]:
         await answers.to([delivery])
     assert listings[11:] == ["stream-0"]
+
+
+async def put_segment(storage: Storage, *indexes: int | str, sequence: int = 0) -> None:
+    """Store a segment of the job with responses to these."""
+    counts = dict.fromkeys(("failed", "prompt_tokens", "completion_tokens", "engine_ms"), 0)
+    name = keys.SegmentName("a" * 26, sequence, ok=len(indexes), **counts)
+    await storage.put(keys.segment(TENANT, JOB, name), encode_segment([Line(index, b"{}") for index in indexes]))
 
 
 def handed_over(index: int | str, *, job: str = JOB, sent_at: float = 0.0) -> Delivery:
