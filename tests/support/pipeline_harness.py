@@ -87,6 +87,7 @@ class Harness:
         self.elsewhere = self.queue.source()
         self.metrics = CollectorRegistry()
         self.telemetry = Telemetry(self.metrics)
+        self.load_seconds = 0.0
 
     async def build(self) -> None:
         info = await self.engine.start()
@@ -97,6 +98,7 @@ class Harness:
                 telemetry=self.telemetry,
                 engine=self.engine,
                 info=info,
+                load_seconds=self.load_seconds,
                 source=self.source,
                 publisher=self.queue.publisher(),
             )

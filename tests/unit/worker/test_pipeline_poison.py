@@ -197,6 +197,18 @@ async def test_suspects_of_one_death_are_tried_some_at_once_and_apart_from_all_o
     assert await harness.marks() == []
 
 
+async def test_how_many_are_tried_follows_from_this_workers_own_restart_and_generations(storage: Storage) -> None:
+    harness = Harness(storage, CountingEngine(latency=0.2))
+    harness.load_seconds = 40.0
+    await harness.make_job(total=1)
+    async with running(harness):
+        harness.send(0)
+        await until(harness.summary)
+        sizes = harness.worker.parts.trial_sizes
+    # A restart as long as hundreds of generations: each death that is not needed costs more than trying one by one.
+    assert sizes.size(50) == 1 < TrialSizes().size(50)
+
+
 async def test_suspects_of_two_deaths_are_not_tried_together(storage: Storage) -> None:
     engine = WatchedEngine()
     harness = Harness(storage, engine, concurrency=64)

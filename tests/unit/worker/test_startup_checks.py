@@ -1,6 +1,7 @@
 """What runs beside an engine's load: its failures end the load, whatever that is doing."""
 
 import asyncio
+import gc
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from waiting import until
 
 from backburner.pools import PoolDirectory
@@ -16,7 +18,7 @@ from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.errors import PoolConflict, PoolNotFound, QueueError, StoreError
 from backburner_schemas.pool import WorkerAnnouncement
-from backburner_worker import startup_checks
+from backburner_worker import app, startup_checks
 from backburner_worker.engine.base import EngineInfo
 from backburner_worker.engine.fake.engine import FakeEngine
 from backburner_worker.settings import WorkerSettings
@@ -159,7 +161,7 @@ import asyncio, threading
 from backburner.logs import configure
 from backburner.storage import Storage
 from backburner_schemas.errors import PoolNotFound
-from backburner_worker import startup_checks
+from backburner_worker import app, startup_checks
 from backburner_worker.engine.fake.engine import FakeEngine
 from backburner_worker.settings import WorkerSettings
 
@@ -308,3 +310,25 @@ async def test_workers_of_a_pool_with_other_adapters_are_warned_of(
     assert "different adapters" not in caplog.text
     await check_adapters(storage, "one", ["a"])
     assert "different adapters" in caplog.text
+
+
+async def test_how_long_the_load_took_is_told_to_who_chooses_how_many_suspects_are_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[float] = []
+
+    async def load(engine: FakeEngine, *_: object) -> EngineInfo:
+        await asyncio.sleep(0.1)
+        return await engine.start()
+
+    def parts(*_: object, load_seconds: float = 0.0, **__: object) -> None:
+        told.append(load_seconds)
+        raise QueueError("far enough")
+
+    monkeypatch.setattr(app, "_load", load)
+    monkeypatch.setattr(app, "Parts", parts)
+    monkeypatch.setattr(app, "REGISTRY", CollectorRegistry())
+    monkeypatch.setattr(app, "freeze_gc", gc.enable)
+    with pytest.raises(ExceptionGroup, match="unhandled"):
+        await app.run_worker(worker_settings(http_port=0), notices=[])
+    assert [0.1 <= seconds < 30.0 for seconds in told] == [True]

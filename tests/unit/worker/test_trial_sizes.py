@@ -78,6 +78,18 @@ def test_no_other_size_for_all_is_quicker(among: int, ratio: float) -> None:
     assert cost(among) <= min(plain) + 1e-9
 
 
+@pytest.mark.parametrize("ratio", [0.5, 4.0, 32.0])
+def test_hardly_any_other_sizes_are_quicker(ratio: float) -> None:
+    sizes, least = learned(ratio, 1.0), [0.0, 0.0]
+    for among in range(2, 200):
+        least.append(min(math.ceil(among / size) + ratio + least[size] for size in range(1, among)))
+        known, cost = among, 0.0
+        while known > 1:
+            size = sizes.size(known)
+            cost, known = cost + math.ceil(known / size) + ratio, size
+        assert cost <= 1.1 * least[among]
+
+
 @pytest.mark.parametrize("among", [0, 1])
 def test_a_suspect_of_which_nothing_is_known_is_tried_alone(among: int) -> None:
     assert learned(120, 30).size(among) == 1
@@ -90,3 +102,12 @@ def test_without_any_generation_a_restart_counts_as_four() -> None:
 
 def test_where_restarts_cost_more_trials_are_smaller() -> None:
     assert learned(1200, 30).size(256) < learned(120, 30).size(256) < learned(3, 30).size(256)
+
+
+def test_one_generation_of_another_length_changes_little() -> None:
+    sizes = learned(120, 30)
+    sizes.learn(60)
+    assert sizes.size(256) == learned(120, 30).size(256) != learned(120, 60).size(256)
+    for _ in range(50):
+        sizes.learn(60)
+    assert sizes.size(256) == learned(120, 60).size(256)
