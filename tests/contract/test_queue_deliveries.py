@@ -105,7 +105,7 @@ async def test_facts_come_as_they_were_published(harness):
     wanted = {
         0: DeliveryFacts(),
         64: DeliveryFacts(attempt=3, traceparent=TRACE, failed_at=("gpu%20a/3f9a1c20be", "b/")),
-        128: DeliveryFacts(attempt=2, suspect=True),
+        128: DeliveryFacts(attempt=2, suspect=True, among=32),
         192: DeliveryFacts(attempt=4, not_before=time.time() - 1.5),
     }
     publisher = await harness.started_publisher()

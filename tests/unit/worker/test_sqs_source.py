@@ -286,10 +286,12 @@ async def test_the_receive_count_makes_redelivered_and_suspects(sqs, source_of):
 async def test_facts_come_from_the_attributes_within_their_bounds(sqs, source_of):
     sqs.put(envelope(0), RETRY, attempt="3", traceparent="00-a-b-01")
     sqs.put(envelope(1), RETRY, attempt="99999", not_before="nan", suspect="maybe")
+    sqs.put(envelope(2), RETRY, suspect="1", among="64")
     source = await source_of()
-    one, two = sorted(await pull(source, 2), key=lambda each: each.message.index)
+    one, two, three = sorted(await pull(source, 3), key=lambda each: each.message.index)
     assert (one.facts.attempt, one.facts.traceparent) == (3, "00-a-b-01")
     assert (two.facts.attempt, two.facts.not_before, two.facts.suspect) == (100, None, False)
+    assert (three.facts.suspect, three.facts.among) == (True, 64)
 
 
 async def test_a_message_that_is_not_due_is_made_invisible_until_then(sqs, source_of):

@@ -243,6 +243,31 @@ async def test_a_store_that_takes_seconds_keeps_nobody_looking_at_a_mark_for_eve
         assert await Suspects(storage, "next").mark(address) is Marking.OURS
 
 
+async def test_while_the_store_is_away_nobody_can_renew_a_mark_and_nobody_is_convicted(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = Harness(storage).envelope(0).address
+    died, alive = Suspects(storage, "died"), Suspects(storage, "alive")
+    assert await died.mark(address) is Marking.OURS
+    assert await alive.mark(address) is Marking.OURS
+    create, asked = Storage.create, 0
+    renewing: list[asyncio.Task[None]] = []
+
+    async def once_it_is_back(self: Storage, key: str, data: bytes) -> bool:
+        nonlocal asked
+        asked += 1
+        if asked <= 6:
+            await asyncio.sleep(6 * RENEW_SECONDS)
+        elif not renewing:
+            renewing.append(asyncio.create_task(alive.renew()))
+        return await create(self, key, data)
+
+    monkeypatch.setattr(Storage, "create", once_it_is_back)
+    async with asyncio.timeout(BOUND):
+        assert await Suspects(storage, "next").mark(address) is Marking.ELSEWHERE
+    renewing[0].cancel()
+
+
 async def test_a_suspect_that_ended_well_begins_anew(storage: Storage) -> None:
     address = Harness(storage).envelope(0).address
     died, survived, later, last = (Suspects(storage, name) for name in ("died", "survived", "later", "last"))
