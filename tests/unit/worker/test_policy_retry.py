@@ -73,8 +73,7 @@ def test_every_failure_ends_or_is_tried_again_within_its_bounds(
         assert error.message in verdict.error.message
         assert f"{facts.attempt} attempt" in verdict.error.message
         spent = facts.attempt >= rules.max_attempts
-        # A suspect waits for nothing.
-        assert spent or run.deadline < NOW + (0.0 if facts.suspect else rules.longest)
+        assert spent or run.deadline < NOW + rules.longest
 
 
 def _check_retry(retry: Retry, run: Run, facts: DeliveryFacts, rules: RetryRules) -> None:
@@ -125,6 +124,16 @@ def test_an_engines_death_convicts_a_suspect_that_was_alone_and_makes_suspects_o
             among=together,
         )
         assert verdict.code == "engine_lost"
+
+
+def test_a_suspect_waits_for_nothing_and_so_not_past_its_deadline() -> None:
+    run, rules = Run(ENVELOPE, AnswerMode.SEGMENT, NOW + 5), RetryRules(base=60.0)
+    others, suspects = (
+        after_failure(run, EngineBusy(), DeliveryFacts(suspect=suspect), now=NOW, rules=rules, chance=1.0)
+        for suspect in (False, True)
+    )
+    assert isinstance(others, DeadLettered)
+    assert isinstance(suspects, Retry)
 
 
 @given(rules, st.integers(1, 10_000), chances)
