@@ -12,6 +12,7 @@ from waiting import until
 from backburner.storage import Storage, Stored
 from backburner_schemas import keys
 from backburner_schemas.envelope import MAX_AMONG_COUNT
+from backburner_schemas.errors import StoreError
 from backburner_schemas.letter import code_of
 from backburner_worker.settlement.suspects import Marking, Suspects, _count
 
@@ -276,6 +277,10 @@ async def test_a_suspect_that_ended_well_begins_anew(storage: Storage) -> None:
     await survived.clear(address)
     assert await later.mark(address) is Marking.OURS
     assert await last.mark(address) is Marking.OURS
+    # So it does with a worker that had counted a death of it.
+    await last.clear(address)
+    assert await last.mark(address) is Marking.OURS
+    assert await Suspects(storage, "one more").mark(address) is Marking.OURS
 
 
 async def test_what_a_worker_saw_of_a_suspect_convicts_it_though_that_worker_dies_too(storage: Storage) -> None:
@@ -328,6 +333,26 @@ async def test_a_renewal_that_comes_late_leaves_no_mark(storage: Storage, monkey
     arrives.set()
     await clearing
     assert await Harness(storage).marks() == []
+
+
+async def test_renewing_goes_on_when_the_store_is_back(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = Harness(storage).envelope(0).address
+    suspects = Suspects(storage, "w")
+    assert await suspects.mark(address) is Marking.OURS
+    put, asked = Storage.put, 0
+
+    async def put_once_it_is_back(self: Storage, key: str, data: bytes) -> None:
+        nonlocal asked
+        asked += 1
+        if asked <= 3:
+            raise StoreError
+        await put(self, key, data)
+
+    monkeypatch.setattr(Storage, "put", put_once_it_is_back)
+    renewing = asyncio.create_task(suspects.renew())
+    await until(lambda: asked > 4 or renewing.done())
+    assert not renewing.done()
+    renewing.cancel()
 
 
 async def test_a_mark_says_with_how_many_it_runs_also_where_another_was_there_at_first(storage: Storage) -> None:
