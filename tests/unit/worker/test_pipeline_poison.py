@@ -303,6 +303,41 @@ async def test_a_suspect_that_kills_the_engine_is_poison_at_once(harness: Harnes
     assert await harness.marks() == []
 
 
+async def test_what_was_broken_off_before_the_engine_answered_again_speaks_for_no_suspect(harness: Harness) -> None:
+    await harness.make_job(total=2)
+    async with running(harness, fails=True) as task:
+        harness.send(0, "[[hang]]", job="single-a")
+        await until(lambda: [request.entered for request in harness.pipeline._runner.running] == [True])
+        [broken_off] = harness.source.held()
+        harness.queue.lose(broken_off, to=harness.elsewhere, clean=True)
+        await until(lambda: harness.in_engine == 0)
+        harness.send(0)
+        await until(lambda: harness.engine.answered == 1)
+        harness.send(1, "[[die]]", facts=SUSPECT)
+        assert await ended(task) is not None
+    assert await harness.codes() == {0: None, 1: "poison"}
+
+
+async def test_what_was_broken_off_on_its_way_to_the_engine_speaks_for_no_suspect(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(_delivery: object) -> None:
+        await asyncio.Event().wait()
+
+    await harness.make_job(total=1)
+    async with running(harness, fails=True) as task:
+        with monkeypatch.context() as stuck:
+            stuck.setattr(harness.source, "begin", never)
+            harness.send(0, job="single-a")
+            await until(lambda: len(harness.pipeline._runner) == 1)
+            [broken_off] = harness.source.held()
+            harness.queue.lose(broken_off, to=harness.elsewhere, clean=True)
+            await until(lambda: harness.in_engine == 0)
+        harness.send(0, "[[die]]", facts=SUSPECT)
+        assert await ended(task) is not None
+    assert await harness.codes() == {0: "poison"}
+
+
 async def test_poison_among_innocents_kills_few_engines_and_nothing_else(storage: Storage) -> None:
     queue = FakeQueue()
     harness = Harness(storage, queue=queue)
