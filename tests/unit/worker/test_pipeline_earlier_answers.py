@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from backburner_schemas.envelope import AnswerMode, Envelope
 from backburner_schemas.errors import StoreError
 from backburner_schemas.names import Lane
 from backburner_schemas.request import Endpoint
-from backburner_schemas.segment import Line, encode_segment
+from backburner_schemas.segment import DIGEST_BYTES, Line, encode_segment
 from backburner_worker.jobs import JobCache
 from backburner_worker.settlement import earlier_answers
 from backburner_worker.sources.base import Delivery
@@ -222,6 +223,53 @@ async def test_looks_are_bounded_in_number_and_wait_for_the_store(
     assert most == earlier_answers._MAX_CONCURRENT_LOOKS
 
 
+async def test_answer_objects_are_looked_for_some_at_once(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once, most = 0, 0
+
+    async def counted(_storage: Storage, _envelope: Envelope) -> bool:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0.01)
+        at_once -= 1
+        return False
+
+    monkeypatch.setattr(earlier_answers, "has_answer_object", counted)
+    answers = earlier_answers.EarlierAnswers(storage, JobCache(storage, 60.0))
+    await answers.to([handed_over(0, job=f"single-{number}", answer=AnswerMode.OBJECT) for number in range(100)])
+    assert most == earlier_answers._MAX_CONCURRENT_READS
+
+
+async def test_a_look_costs_a_listing_and_a_short_read_a_segment(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        lines = [Line(index, b'{"text":"%b"}' % (b"x" * 100_000)) for index in range(10 * number, 10 * number + 10)]
+        name = keys.SegmentName("a" * 26, number, 10, failed=0, prompt_tokens=0, completion_tokens=0, engine_ms=0)
+        await storage.put(keys.segment(TENANT, JOB, name), encode_segment(lines))
+    head, scan, asked = Storage.head, Storage.scan, Counter[str]()
+
+    async def short(self: Storage, key: str, length: int) -> bytes | None:
+        found = await head(self, key, length)
+        asked.update(reads=1, bytes=len(found or b""))
+        return found
+
+    def listing(self: Storage, prefix: str, **more: Any) -> Any:
+        asked.update(listings=1)
+        return scan(self, prefix, **more)
+
+    async def never(*_: object, **__: object) -> None:
+        raise AssertionError("a segment was read whole")
+
+    monkeypatch.setattr(Storage, "head", short)
+    monkeypatch.setattr(Storage, "scan", listing)
+    monkeypatch.setattr(Storage, "get", never)
+    held = [handed_over(index) for index in range(40)]
+    assert await earlier_answers.EarlierAnswers(storage, JobCache(storage, 60.0)).to(held) == frozenset(held[:30])
+    assert (asked["listings"], asked["reads"]) == (1, 3)
+    assert asked["bytes"] <= 3 * DIGEST_BYTES
+
+
 @pytest.mark.parametrize("bound", ["_MAX_RANGES_COUNT", "_MAX_NAMES_COUNT"])
 async def test_of_more_than_is_remembered_of_one_job_some_runs_again_and_nothing_breaks(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, bound: str
@@ -273,10 +321,10 @@ async def put_segment(storage: Storage, *indexes: int | str, sequence: int = 0) 
     await storage.put(keys.segment(TENANT, JOB, name), encode_segment([Line(index, b"{}") for index in indexes]))
 
 
-def handed_over(index: int | str, *, job: str = JOB, sent_at: float = 0.0) -> Delivery:
+def handed_over(index: int | str, *, job: str = JOB, sent_at: float = 0.0, **more: Any) -> Delivery:
     """A delivery of the job that somebody else has let go of just now."""
     body = {"model": "fake", "messages": []}
-    envelope = Envelope(tenant=TENANT, job=job, index=index, custom_id="a", url=Endpoint.CHAT, body=body)
+    envelope = Envelope(tenant=TENANT, job=job, index=index, custom_id="a", url=Endpoint.CHAT, body=body, **more)
     origin = Origin("queue", str(index), sent_at)
     return Delivery(envelope, b"", origin, Lane.NORMAL, NO_FACTS, None, handed_over_at=time.monotonic())
 
