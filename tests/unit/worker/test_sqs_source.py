@@ -348,6 +348,17 @@ async def test_a_suspect_that_is_given_back_in_order_shows_that_nobody_died_of_i
     assert [one.left_cleanly for one in await pull(await source_of(), 1)] == [False]
 
 
+async def test_a_suspect_that_ran_here_and_harmed_nobody_is_sent_anew_whoever_had_it_before(sqs, source_of):
+    sqs.put(envelope(0), RETRY, suspect="1").count = 1
+    source = await source_of()
+    [delivery] = await pull(source, 1)
+    await source.begin(delivery)
+    await stopped(sqs, source)
+    await source.close()
+    assert [one.count for one in sqs.visible()] == [0]
+    assert [one.left_cleanly for one in await pull(await source_of(), 1)] == [True]
+
+
 @pytest.mark.parametrize(("lane", "facts", "received_count"), [(RETRY, {"suspect": "1"}, 1), (NORMAL, {}, 3)])
 async def test_one_that_never_ran_a_suspect_does_not_say_for_the_one_before_that_nobody_died_of_it(
     sqs, source_of, lane, facts, received_count
