@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 
 import pytest
+from aiokafka import TopicPartition
 
 from backburner_schemas import routing
 from backburner_schemas.names import Lane
@@ -95,20 +96,20 @@ async def test_what_is_settled_in_the_revocation_is_committed_before_it_goes(poo
 async def test_what_is_settled_between_two_assignments_counts(pool):
     await publish_spread(pool, 40)
     first, second = pool.source(), pool.source()
-    let_go = asyncio.Event()
-
-    async def revoked() -> None:
-        let_go.set()
-
-    await first.start(revoked)
+    await first.start(nothing)
     async with working(first) as (one,):
         await until(lambda: len(one.given) == 40)
-        starting = asyncio.create_task(second.start(nothing))
-        await let_go.wait()
-        await until(lambda: not first._assignment.partitions)
-        for delivery in one.given:
-            await first.settle(delivery)
-        await starting
+        take = first.on_partitions_assigned
+
+        async def settle_and_take(assigned: Collection[TopicPartition]) -> None:
+            assert not first._assignment.partitions
+            for delivery in one.given:
+                await first.settle(delivery)
+            first.on_partitions_assigned = take
+            await take(assigned)
+
+        first.on_partitions_assigned = settle_and_take
+        await second.start(nothing)
         async with working(second) as (two,):
             await until(lambda: bool(first._assignment.partitions) and bool(second._assignment.partitions))
             mine = {number for topic, number in first._assignment.partitions if topic.endswith("normal")}
