@@ -145,19 +145,38 @@ async def test_a_deadline_is_told_by_the_stores_clock(storage, monkeypatch, shif
 
 
 @every_shift
+async def test_a_redrive_is_not_over_before_the_stores_clock_says_so(monkeypatch, shift):
+    async with FakeSystem() as system:
+        system.storage = store_elsewhere(system.storage._store)
+        system.fail(["a"])
+        job = await system.client.submit([line("a"), line("b")])
+        system.mend()
+        set_clock(monkeypatch, shift)
+        (made,) = (await system.new_client().redrive(job=job.id, deadline=3_600)).jobs
+        assert made.requests == 1
+        found = await system.storage.get(keys.manifest("default", made.id))
+        assert JobManifest.model_validate_json(found.data).deadline == pytest.approx(true_time() + 3_600, abs=60)
+
+
+@every_shift
 async def test_who_lives_is_told_by_the_stores_clock(storage, monkeypatch, shift):
     set_clock(monkeypatch, shift)
     now = true_time()
     await storage.put(
         keys.pool("fake"), PoolManifest(pool="fake", model="fake", created_at=0).model_dump_json().encode()
     )
-    for name, seen_at in {"lives": now, "gone": now - LIVE_SECONDS - 60}.items():
+    for name, seen_at in {"lives": now, "gone": now - LIVE_SECONDS - 130}.items():
         worker = WorkerAnnouncement(
             worker=name, pool="fake", models=("fake",), group="g", version="", started_at=now, seen_at=seen_at
         )
         await storage.put(keys.worker("fake", name), worker.model_dump_json().encode())
     [status] = await PoolDirectory(storage).read()
     assert [worker.worker for worker in status.workers] == ["lives"]
+    # By a clock that is behind, the one that is gone would seem to live: alone, it shows nothing of that.
+    await storage.delete([keys.worker("fake", "lives")])
+    await storage.measure_clock()
+    [status] = await PoolDirectory(storage).read()
+    assert status.workers == ()
 
 
 @every_shift
@@ -170,11 +189,15 @@ async def test_a_gateway_keeps_files_keys_of_calls_and_batches(objects, monkeypa
             sent = {"files": {"file": ("a", batch_lines(1))}, "data": {"purpose": "batch", **hour}}
             once = {"Idempotency-Key": "k"}
             file = (await client.post("/v1/files", headers=once, **sent)).json()
+            whole = {"filename": "b", "bytes": 2, "purpose": "batch", "mime_type": "application/jsonl"}
+            upload = (await client.post("/v1/uploads", json=whole)).json()
             set_clock(monkeypatch, shift)
             await system.storage.measure_clock(anew=True)
             await GatewaySweep(system.storage, seconds=1.0).sweep()
             assert (await client.get(f"/v1/files/{file['id']}")).status_code == 200
             assert (await client.post("/v1/files", headers=once, **sent)).json()["id"] == file["id"]
+            part = await client.post(f"/v1/uploads/{upload['id']}/parts", files={"data": ("b", b"{}")})
+            assert part.status_code == 200, part.text
             batch = {"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
             made = (await client.post("/v1/batches", json=batch)).json()
             assert made["expires_at"] == pytest.approx(true_time() + DAY_SECONDS, abs=60)

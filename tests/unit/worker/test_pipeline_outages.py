@@ -35,8 +35,9 @@ async def test_nothing_is_settled_before_it_is_stored(harness: Harness, monkeypa
         await until(lambda: len(harness.queue.settled) == 5)
 
 
+@pytest.mark.parametrize(("bound", "most"), [("_MAX_WAITING_OUTCOMES", 10), ("_MAX_WAITING_BYTES", 5_000)])
 async def test_an_outage_is_back_pressure_for_single_requests_too(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
 ) -> None:
     away = True
     create = Storage.create
@@ -47,7 +48,7 @@ async def test_an_outage_is_back_pressure_for_single_requests_too(
         return await create(self, key, data)
 
     monkeypatch.setattr(Storage, "create", create_or_fail)
-    monkeypatch.setattr("backburner_worker.settlement.results._MAX_WAITING_OUTCOMES", 10)
+    monkeypatch.setattr(f"backburner_worker.settlement.results.{bound}", most)
     harness.settings = settings(concurrency=5)
     async with running(harness):
         for number in range(100):

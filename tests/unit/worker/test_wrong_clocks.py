@@ -4,7 +4,7 @@ import time
 
 import pytest
 from clock import Clock
-from pipeline_harness import JOB, TENANT, Harness, running
+from pipeline_harness import JOB, TENANT, Harness, MoodyEngine, running
 from prometheus_client import CollectorRegistry
 from waiting import until
 from wrong_clock import SHIFTS, set_clock, store_elsewhere
@@ -58,6 +58,17 @@ async def test_it_expires_what_is_late_where_clocks_agree(storage):
         await until(answered, "the record")
 
 
+@every_shift
+async def test_what_fails_for_now_is_tried_again_before_a_deadline_that_its_own_clock_calls_over(storage):
+    harness = Harness(storage, MoodyEngine(refusals=1))
+    async with running(harness):
+        harness.send(0, job="single-a", deadline=true_time() + HOUR_SECONDS)
+        await until(lambda: harness.queue.published and len(harness.queue.settled) == 1, "the retry")
+        harness.queue.advance(61)
+        await until(lambda: harness.engine.answered == 1, "the answer")
+    assert await harness.letter(job="single-a") is None
+
+
 @pytest.fixture
 def watch_clock():
     return Clock()
@@ -82,10 +93,18 @@ async def sweep(storage, watch_clock):
 async def test_it_removes_no_live_announcement_and_no_marker(storage, sweep):
     # As old as they get where the clocks are right.
     sweep._marker_life = 100.0
-    there = {keys.worker("fake", "other"), keys.cancelled(TENANT, JOB), keys.suspect(TENANT, JOB, 0)}
+    there = {
+        keys.worker("fake", "other"),
+        keys.cancelled(TENANT, JOB),
+        keys.suspect(TENANT, JOB, 0),
+        keys.deleted(TENANT, JOB),
+    }
     for key in there:
         await storage.put(key, b"{}")
+    # One of the turns at which those are looked at that were deleted.
+    sweep._turn = 10
     await sweep._sweep_markers()
+    await sweep._sweep_deleted()
     await sweep._sweep_announcements()
     assert there <= {one.key async for one in storage.scan("")}
 
