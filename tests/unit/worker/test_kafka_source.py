@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import for_code
 
 from backburner_schemas.codec import Rules
+from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
 from backburner_worker.sources.kafka import source as source_module
 from backburner_worker.sources.kafka.assignment import Committed
@@ -16,6 +18,8 @@ from backburner_worker.sources.kafka.reader import Reader
 from backburner_worker.sources.kafka.source import KafkaSource
 
 HOME = TopicPartition("t", 0)
+FENCED_CODE = 82
+"""`FENCED_INSTANCE_ID`: another has joined under this member's static name."""
 
 
 class NotingConsumer:
@@ -93,3 +97,19 @@ async def test_partitions_that_go_away_while_it_ends_uncleanly_are_not_let_go_of
     await asyncio.sleep(0)
     await source.close(clean=False)
     assert told == [False, False]
+
+
+async def test_a_name_that_another_has_joined_under_ends_the_source_at_the_first_refusal(source: KafkaSource) -> None:
+    consumer: Any = NotingConsumer()
+    consumer._coordinator = SimpleNamespace(_group_instance_id="w-1")
+
+    async def refused(*_partitions: TopicPartition, **_options: int) -> dict[TopicPartition, list[Any]]:
+        raise for_code(FENCED_CODE)
+
+    consumer.getmany = refused
+    reader = Reader(consumer, source._read_ahead, source._assignment.reads_on_from)
+    nobody: Any = SimpleNamespace()
+    with pytest.raises(QueueError, match="BACKBURNER_WORKER_ID of its own"):
+        await asyncio.wait_for(source._poll(consumer, reader, nobody, nobody), timeout=5)
+    # Until it has left, it takes nothing more from its namesake.
+    assert consumer._coordinator._group_instance_id is None
