@@ -15,6 +15,7 @@ from backburner.gateway.auth.audit_log import AuditLog
 from backburner.gateway.auth.authentication import open_authentication
 from backburner.gateway.batches.running_counts import RunningCounts
 from backburner.gateway.http.server import Server, create_server
+from backburner.gateway.limits.upload_places import UploadPlaces
 from backburner.gateway.models.catalogue import ModelCatalogue
 from backburner.gateway.parts import Parts
 from backburner.gateway.requests.enqueuer import Enqueuer
@@ -83,7 +84,7 @@ async def open_parts(
                 answer_memory=AnswerMemory(seconds=settings.gateway_answer_seconds * _MEMORY_WAIT_RATIO),
                 enqueuer=enqueuer,
                 signing_key=SigningKey(storage),
-                upload_places=asyncio.Semaphore(settings.gateway_max_uploads),
+                upload_places=UploadPlaces(settings.gateway_max_uploads),
                 waits=asyncio.Semaphore(max(1, settings.gateway_max_calls // 2)),
             )
     finally:

@@ -17,6 +17,7 @@ from backburner.gateway.batches.results import BatchResults
 from backburner.gateway.batches.running_counts import RunningCounts
 from backburner.gateway.files.file_store import FileStore
 from backburner.gateway.limits.limiter import Limiter
+from backburner.gateway.limits.upload_places import UploadPlaces
 from backburner.gateway.models.catalogue import ModelCatalogue
 from backburner.gateway.requests.answers import Answers
 from backburner.gateway.requests.enqueuer import Enqueuer
@@ -25,7 +26,6 @@ from backburner.gateway.settings import GatewaySettings
 from backburner.gateway.telemetry import GatewayTelemetry
 from backburner.gateway.uploads.upload_store import UploadStore
 from backburner.storage import Storage
-from backburner_schemas.errors import Overloaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,7 @@ class Parts:
     waits: asyncio.Semaphore
     """Calls that may wait for an answer at the same time: they must not take every place from those that do not."""
 
-    upload_places: asyncio.Semaphore
-    """Uploads that may be under way at the same time: memory holds parts of each."""
+    upload_places: UploadPlaces
 
     @asynccontextmanager
     async def uploading(self, principal: Principal) -> AsyncIterator[None]:
@@ -55,16 +54,9 @@ class Parts:
 
         Raises `RateLimited` for the caller's own limits, and `Overloaded` where no place became free in time.
         """
-        async with self.limiter.uploading(principal):
-            try:
-                async with asyncio.timeout(self.settings.gateway_answer_seconds):
-                    await self.upload_places.acquire()
-            except TimeoutError as error:
-                raise Overloaded from error
-            try:
-                yield
-            finally:
-                self.upload_places.release()
+        seconds = self.settings.gateway_answer_seconds
+        async with self.limiter.uploading(principal), self.upload_places.one(principal.tenant, seconds):
+            yield
 
     @property
     def storage(self) -> Storage:

@@ -31,8 +31,8 @@ class GatewayServiceSettings(SettingGroup):
     gateway_max_calls: Annotated[int, Field(ge=1)] = 1000
     """Calls that one gateway serves at the same time; those beyond are answered with 503."""
     gateway_max_uploads: Annotated[int, Field(ge=1)] = 64
-    """Uploads that one gateway takes at the same time, each of which may hold some 32 MB of memory; those beyond wait
-    unread, for `BACKBURNER_GATEWAY_ANSWER_SECONDS` at most."""
+    """Uploads that one gateway takes at the same time, each of which may hold some 32 MB of memory, and three quarters
+    of them of one tenant at most; those beyond wait unread, for `BACKBURNER_GATEWAY_ANSWER_SECONDS` at most."""
     gateway_max_file_bytes: Annotated[int, Field(ge=1024)] = 200 * 1024 * 1024
     """Bytes of the largest file that can be uploaded."""
     gateway_max_batch_requests: Annotated[int, Field(ge=1)] = 50_000

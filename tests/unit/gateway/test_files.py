@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 
 import pytest
 from gateway import batch_lines, gateway_over
 from waiting import until
 
+from backburner.gateway.limits.upload_places import UploadPlaces
 from backburner.storage import Storage
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
+from backburner_schemas.errors import Overloaded
 
 
 @pytest.fixture
@@ -315,11 +318,10 @@ async def test_an_upload_that_comes_again_while_its_file_is_deleted_leaves_no_fi
 async def test_uploads_beyond_the_places_wait_for_one():
     async with FakeSystem() as system, gateway_over(system, gateway_max_uploads=1) as gateway:
         client = await gateway.client()
-        await gateway.parts.upload_places.acquire()
-        waiting = asyncio.create_task(upload(client, batch_lines(1)))
-        await until(lambda: gateway.parts.upload_places._waiters)
-        assert (await client.get("/v1/files")).status_code == 200
-        gateway.parts.upload_places.release()
+        async with gateway.parts.upload_places.one("other", 1.0):
+            waiting = asyncio.create_task(upload(client, batch_lines(1)))
+            await until(lambda: gateway.parts.upload_places._all._waiters)
+            assert (await client.get("/v1/files")).status_code == 200
         assert (await waiting).status_code == 200
         assert (await upload(client, b"")).status_code == 400
         assert (await upload(client, batch_lines(1))).status_code == 200
@@ -329,8 +331,22 @@ async def test_an_upload_that_gets_no_place_in_time_is_told_when_to_come_again()
     async with FakeSystem() as system, gateway_over(system, gateway_max_uploads=1, gateway_answer_seconds=1) as gateway:
         client = await gateway.client()
         await client.get("/v1/files")
-        await gateway.parts.upload_places.acquire()
-        answer = await upload(client, batch_lines(1))
+        async with gateway.parts.upload_places.one("other", 1.0):
+            answer = await upload(client, batch_lines(1))
         assert (answer.status_code, error(answer)["code"]) == (503, "overloaded")
         assert int(answer.headers["retry-after"]) > 0
         assert await objects(gateway, keys.contents("default")) == []
+
+
+async def test_the_uploads_of_one_tenant_leave_places_to_the_others():
+    places = UploadPlaces(4)
+    async with AsyncExitStack() as slow:
+        for _ in range(3):
+            await slow.enter_async_context(places.one("slow", 1.0))
+        with pytest.raises(Overloaded):
+            await slow.enter_async_context(places.one("slow", 0.0))
+        async with places.one("other", 1.0):
+            pass
+    async with AsyncExitStack() as again:
+        for _ in range(3):
+            await again.enter_async_context(places.one("slow", 1.0))
