@@ -193,8 +193,8 @@ async def test_suspects_of_one_death_are_tried_some_at_once_and_apart_from_all_o
     suspects = {record_id(harness.envelope(index).address) for index in range(50)}
     tried = [together for together in engine.together if suspects.intersection(together)]
     assert max(map(len, tried)) == size
-    # Each trial begins with one in an empty engine; twice as many where a slow machine parts them.
-    assert sum(len(together) == 1 for together in tried) <= 2 * -(-50 // size)
+    # Not only the first trial, though a slow machine may part some.
+    assert sum(len(together) == size for together in tried) > 1
     assert all(suspects.issuperset(together) for together in tried)
     assert await harness.marks() == []
 
