@@ -331,4 +331,4 @@ async def test_how_long_the_load_took_is_told_to_who_chooses_how_many_suspects_a
     monkeypatch.setattr(app, "freeze_gc", gc.enable)
     with pytest.raises(ExceptionGroup, match="unhandled"):
         await app.run_worker(worker_settings(http_port=0), notices=[])
-    assert [0.1 <= seconds < 30.0 for seconds in told] == [True]
+    assert [seconds > 0.05 for seconds in told] == [True]
