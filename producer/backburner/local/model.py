@@ -156,8 +156,8 @@ def _require_converter() -> None:
 def _has_pip() -> bool:
     """Whether this environment has pip.
 
-    `importlib.util.find_spec` would ask setuptools' import hook, too, which after that question lets no process import
-    setuptools any more, and so no vLLM that needs it.
+    `importlib.util.find_spec` would ask setuptools' import hook, too, which from then on keeps this process from
+    importing setuptools, and so from loading a vLLM that needs it.
     """
     return importlib.machinery.PathFinder.find_spec("pip") is not None
 

@@ -133,19 +133,7 @@ async def test_an_answer_object_is_not_made_again(storage: Storage, monkeypatch:
 async def test_of_a_job_with_an_end_a_segment_is_looked_for_whatever_its_messages_ask_for(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue = FakeQueue()
-
-    def send(harness: Harness) -> int:
-        harness.send(0, answer=AnswerMode.OBJECT)
-        return 1
-
-    successor = Harness(storage, queue=queue)
-    await successor.make_job(total=2)
-    await die_untold(storage, queue, send, monkeypatch)
-    successor.send(1)
-    async with running(successor):
-        await until(successor.summary)
-    assert successor.engine.answered == 1
+    assert await run_by_a_successor(storage, monkeypatch, answer=AnswerMode.OBJECT) == 1
 
 
 async def test_of_a_stream_what_is_stored_is_not_run_again(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,6 +302,23 @@ async def test_what_is_remembered_of_all_jobs_has_a_bound(
     assert listings[11:] == ["stream-0"]
 
 
+async def run_by_a_successor(storage: Storage, monkeypatch: pytest.MonkeyPatch, **sent: Any) -> int:
+    """How many of a job's two requests run once its worker has died, which had stored the first and told nobody."""
+    queue = FakeQueue()
+
+    def send(harness: Harness) -> int:
+        harness.send(0, **sent)
+        return 1
+
+    successor = Harness(storage, queue=queue)
+    await successor.make_job(total=2)
+    await die_untold(storage, queue, send, monkeypatch)
+    successor.send(1)
+    async with running(successor):
+        await until(successor.summary)
+    return successor.engine.answered
+
+
 async def put_segment(storage: Storage, *indexes: int | str, sequence: int = 0) -> None:
     """Store a segment of the job with responses to these."""
     counts = dict.fromkeys(("failed", "prompt_tokens", "completion_tokens", "engine_ms"), 0)
@@ -341,20 +346,8 @@ async def test_what_nobody_had_before_costs_no_look(harness: Harness, listings: 
 async def test_a_job_with_more_segments_than_are_listed_runs_again(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue = FakeQueue()
     monkeypatch.setattr(earlier_answers, "_MAX_LISTED_COUNT", 0)
-
-    def send(harness: Harness) -> int:
-        harness.send(0)
-        return 1
-
-    successor = Harness(storage, queue=queue)
-    await successor.make_job(total=2)
-    await die_untold(storage, queue, send, monkeypatch)
-    successor.send(1)
-    async with running(successor):
-        await until(successor.summary)
-    assert successor.engine.answered == 2
+    assert await run_by_a_successor(storage, monkeypatch) == 2
 
 
 async def test_the_newest_segments_of_each_writer_are_read_first(
